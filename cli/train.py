@@ -16,7 +16,7 @@ from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.results import interval, percent, print_environments
+from contrastkit.cli.results import interval, noticing, percent, print_environments
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES, DISTILLED_WORDS, SUMMARIES, is_file, training_command
 
@@ -124,7 +124,7 @@ def _classified(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
         return {"test": None}
     from contrastkit import load_classifier
     from contrastkit.evaluate.classified import classified
-    from contrastkit.run import CLASSIFIER
+    from contrastkit.run import CLASSIFIER, TESTED
 
     path, options = outcome.run.path / CLASSIFIER, plan.options
     classifier = load_classifier(path)
@@ -139,7 +139,13 @@ def _classified(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
         screen.table(title, ("top-1", "95 % interval", "top-5"), [row])
         print_environments(title, {"top-1": result.environments})
     screen.say(f"the classifier: contrastkit.load_classifier({str(path)!r})")
-    return {"test": None if result is None else asdict(result)}
+    report = {"test": None if result is None else asdict(result)}
+    if outcome.run.writes:
+        with noticing(file := outcome.run.path / TESTED):
+            write_json(file, {"name": plan.name} | report)
+            for line in () if result is None else result.lines:
+                outcome.run.log(line)
+    return report
 
 
 def train(

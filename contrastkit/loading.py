@@ -67,6 +67,14 @@ def load_encoder(run: Run, record: Record, module: nn.Module | None = None) -> E
     return encoder.eval()
 
 
+def unfinished(run: Run, record: Record) -> tuple[str, ...]:
+    """A line on a run whose encoder is that of its last checkpoint; none on a finished one."""
+    if (run.path / ENCODER).exists():
+        return ()
+    steps = record.recipe["epochs"] * (record.data.images // record.recipe["batch"])
+    return (f"the run is unfinished: step {run.load().step:,} of {steps:,}",)
+
+
 def load_image_text(run: Run, record: Record, module: nn.Module | None = None) -> ImageTextEncoder:
     """:func:`load` for an open run of clip and its record.
 

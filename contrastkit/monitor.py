@@ -38,6 +38,7 @@ ABOVE_CHANCE = 0.05
 # A loss below this share of chance's, while kNN has gained less than GAIN since the first evaluation: the task is
 # solved without telling images apart. A leak through batch norm looks like that (MoCo, Sec. 3.3, App. A.9).
 TOO_EASY, GAIN = 0.1, 0.01
+STEPS = 100  # in which a classifier may well be at chance yet
 
 
 @torch.no_grad()
@@ -71,7 +72,12 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
 
 
 def diagnose(
-    history: Sequence[dict[str, float]], *, chance_loss: float | None = None, can_collapse: bool = True
+    history: Sequence[dict[str, float]],
+    *,
+    chance_loss: float | None = None,
+    can_collapse: bool = True,
+    labels: bool = False,
+    steps: float = math.inf,
 ) -> str | None:
     """One line that says what to change when the training is failing; None if it is healthy, or after one evaluation.
 
@@ -79,6 +85,8 @@ def diagnose(
         history: the evaluations so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` given labels.
         chance_loss: the loss of a method that distinguishes nothing, log(K + 1); None if undefined.
         can_collapse: see :attr:`contrastkit.methods.Method.can_collapse`.
+        labels: whether the loss looks at labels: such a method has no temperature or target to change.
+        steps: of the training so far.
     """
     if not history:
         return None
@@ -101,10 +109,17 @@ def diagnose(
     if chance_loss is None:
         return None
     if min(now["loss"], before["loss"]) > chance_loss - ABOVE_CHANCE:
+        if labels and steps < STEPS:
+            return None
+        stuck = f"stuck: the loss {now['loss']:.2f} is at chance level, {chance_loss:.2f}: "
+        if labels:
+            return f"{stuck}change the learning rate (--lr), or train for more epochs (--epochs)"
         return (
-            f"stuck: the loss {now['loss']:.2f} is at chance level, {chance_loss:.2f}: lower the temperature (--tau), "
+            f"{stuck}lower the temperature (--tau), "
             "raise the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
         )
+    if labels:  # which images are told apart by: a low loss is the aim
+        return None
     easy = now["loss"] < TOO_EASY * chance_loss
     if easy and len(history) > 2 and "knn" in now and now["knn"] < history[0].get("knn", 0.0) + GAIN:
         return (
@@ -138,6 +153,8 @@ class Monitor:
         every: int,
         chance_loss: float | None,
         can_collapse: bool = True,
+        labels: bool = False,
+        steps: int | None = None,
         workers: int = 0,
     ) -> None:
         """
@@ -145,22 +162,24 @@ class Monitor:
             views: the views of the training; the first two are evaluated.
             size: side in pixels of the images for kNN.
             every: epochs between evaluations; 0 disables them.
-            chance_loss, can_collapse: see :func:`diagnose`.
+            chance_loss, can_collapse, labels: see :func:`diagnose`.
+            steps: of the training, between two evaluations; None is not known.
             workers: processes that decode the images.
         """
         self.views = (views[0], views[min(1, len(views) - 1)])
         self.size, self.seed, self.device = size, seed, device
         self.every, self.chance_loss, self.can_collapse, self.workers = every, chance_loss, can_collapse, workers
+        self._labels, self._steps = labels, math.inf if steps is None else steps
         self.history: list[dict[str, float]] = []
         self.warning: str | None = None
         self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
         self._labelled: tuple[Source, Source] | None = None
-        labels = data.train.labels
-        if labels is not None and (labels >= 0).sum() > 1:
-            labelled = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
+        y = data.train.labels
+        if y is not None and (y >= 0).sum() > 1:
+            labelled = _some(data.train, (y >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
             bank, queries = split(len(labelled), labelled.group_ids, QUERIES / (BANK + QUERIES), seed)
             self._labelled = labelled.subset(bank), labelled.subset(queries)
-            self._n_classes = int(labels.max()) + 1
+            self._n_classes = int(y.max()) + 1
 
     def due(self, epoch: int, last: bool) -> bool:
         """Whether to evaluate after ``epoch`` epochs; always after the last."""
@@ -184,7 +203,13 @@ class Monitor:
         if (knn := self.knn(method, autocast)) is not None:
             now["knn"] = knn
         self.history.append(now)
-        self.warning = diagnose(self.history, chance_loss=self.chance_loss, can_collapse=self.can_collapse)
+        self.warning = diagnose(
+            self.history,
+            chance_loss=self.chance_loss,
+            can_collapse=self.can_collapse,
+            labels=self._labels,
+            steps=len(self.history) * self._steps,
+        )
         return now
 
     def knn(self, method: Method, autocast: Autocast = contextlib.nullcontext) -> float | None:

@@ -10,7 +10,8 @@ checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every ep
 encoder.safetensors    the encoder alone, at the end; its metadata describe it (contrastkit.export.description)
 text.safetensors       of clip, at the end: the text tower and both projections; and from the start
 tokenizer.json         its vocabulary
-classifier.safetensors of a distillation, at the end: the student and its last layer
+classifier.safetensors of a distillation or a training with labels, at the end: the encoder and its last layer
+classifier.json        of the latter: its accuracy on the test images
 .lock                  while the run is written to: the process that does
 """
 
@@ -31,7 +32,7 @@ from contrastkit.record import Checkpoint, Record, json_value
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
 LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
-TEXT, TOKENIZER, CLASSIFIER = "text.safetensors", "tokenizer.json", "classifier.safetensors"
+TEXT, TOKENIZER, CLASSIFIER, TESTED = "text.safetensors", "tokenizer.json", "classifier.safetensors", "classifier.json"
 
 
 class Taken(UserError):

@@ -11,17 +11,15 @@ from torch import Tensor, nn
 from contrastkit.data import DataSet
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
-from contrastkit.evaluate.classifier import is_classifier, load_classifier, read_record
+from contrastkit.evaluate.classifier import classifier_file, is_classifier, load_classifier, read_record
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.cifar import CIFAR_RESNETS
 from contrastkit.parts.published import PUBLISHED, network_with_head, published_size, tensors_hash
 from contrastkit.parts.teacher import Teacher, TeacherRecord
 from contrastkit.parts.weights import SHOWN, Weights, read_weights
-from contrastkit.run import CLASSIFIER
 from contrastkit.starting import NamedEncoder
 
 HEADS = ("fc", "linear", "classifier", "head", "last_linear")  # what others call the last layer
-IN_FOLDER = ("model.safetensors", CLASSIFIER, "finetune/model.safetensors")  # of a fine-tuning, a distillation, a run
 CIFAR = 32  # side in pixels
 
 
@@ -42,7 +40,7 @@ def open_teacher(source: str, encoder: str | None, data: DataSet) -> Teacher:
     if source.startswith(PUBLISHED):
         _refuse(encoder, source)
         teacher = _published(source.removeprefix(PUBLISHED))
-    elif is_classifier(path := _file(given_path(source))):
+    elif is_classifier(path := classifier_file(given_path(source))):
         _refuse(encoder, source)
         teacher = _classifier(path)
     else:
@@ -69,16 +67,6 @@ def reopen_teacher(record: TeacherRecord, data: DataSet, source: str | None = No
 def _refuse(encoder: str | None, source: str) -> None:
     if encoder is not None:
         raise UserError(f"{source} says of which network it is: drop --teacher-encoder")
-
-
-def _file(path: Path) -> Path:
-    """The file of the classifier in a folder; a file itself."""
-    if not path.is_dir():
-        return path
-    file = next((path / name for name in IN_FOLDER if (path / name).is_file()), None)
-    if file is None:
-        raise UserError(f"{path} holds no classifier: fine-tune its encoder first, contrastkit finetune {path}")
-    return file
 
 
 def _classifier(path: Path) -> Teacher:

@@ -102,6 +102,28 @@ def test_features_that_no_loss_compares_may_be_similar() -> None:
     assert "not finite" in str(diagnose([evaluation(std=math.nan)], can_collapse=False))
 
 
+def test_a_method_that_learns_from_labels_is_advised_what_it_has() -> None:
+    history = [evaluation(loss=1.4), evaluation(loss=1.39)]
+    line = str(diagnose(history, chance_loss=math.log(4), labels=True))
+    assert line.startswith("stuck") and "--lr" in line and "--epochs" in line
+    assert "--tau" not in line and "--m)" not in line
+    assert diagnose(history, chance_loss=math.log(4), labels=True, steps=99) is None, "too early to say"
+    assert diagnose(history, chance_loss=math.log(4), labels=True, steps=100) == line
+    assert "--tau" in str(diagnose(history, chance_loss=math.log(4), steps=2))
+    easy = [evaluation(loss=0.01)] * 4
+    assert diagnose(easy, chance_loss=math.log(4), labels=True) is None, "a low loss is the aim"
+    assert "--bn-groups" in str(diagnose(easy, chance_loss=math.log(4)))
+
+
+def test_the_monitor_counts_the_steps() -> None:
+    how: dict[str, Any] = {"size": 16, "seed": 0, "device": torch.device("cpu"), "every": 1, "chance_loss": 1.0}
+    for labels, steps, last in ((True, 50, "stuck"), (True, 49, None), (False, 1, "stuck")):
+        watching = Monitor(images(None), VIEWS, **how, can_collapse=False, labels=labels, steps=steps)
+        for _ in range(2):
+            watching.evaluate(Watched(), 1.0)
+        assert (watching.warning or "").split(":")[0] == (last or "")
+
+
 def test_without_chance_or_labels_the_loss_says_nothing() -> None:
     history = [evaluation(loss=8.5), evaluation(loss=8.5)]
     assert diagnose(history, chance_loss=None) is None

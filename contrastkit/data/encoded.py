@@ -168,7 +168,9 @@ class EncodedSource(Source):
             pixels = decoded(image, self.channels, self.reading.background, self.span, factor)
         if self._met_colour is not None and mode not in GRAY_MODES and not self._met_colour:
             self._met_colour.fill_(True)
-            warnings.warn(f"{self.name} is taken for gray, but {file} has colour: it is averaged", stacklevel=2)
+            warnings.warn(
+                f"images of {self.name} are taken for gray, but {file} has colour: it is averaged", stacklevel=2
+            )
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _peek(self) -> tuple[int, int]:

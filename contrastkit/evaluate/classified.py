@@ -7,7 +7,7 @@ from torch import nn
 
 from contrastkit.data import DataSet
 from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes
-from contrastkit.evaluate.by_environment import ByEnvironment, by_environment
+from contrastkit.evaluate.by_environment import ByEnvironment, EnvironmentResult, by_environment
 from contrastkit.evaluate.features import encode
 
 
@@ -19,6 +19,18 @@ class Classified:
     size: int  # side of the images in pixels
     accuracy: Accuracy
     environments: ByEnvironment | None  # None where the test images have none
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The result in words: of all test images, then of each environment."""
+        found = {} if self.environments is None else self.environments.environments
+        parts: list[tuple[str, Accuracy | EnvironmentResult]] = [("", self.accuracy)]
+        parts += [(f", environment {name}", each) for name, each in found.items()]
+        return tuple(
+            f"the classifier on {each.n:,} test images of {self.data}{where}: top-1 {100 * each.top1:.2f} % "
+            f"({100 * each.interval[0]:.1f} to {100 * each.interval[1]:.1f})"
+            for where, each in parts
+        )
 
 
 def classified(

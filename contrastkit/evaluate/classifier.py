@@ -20,8 +20,10 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import NORMS
 from contrastkit.parts.weights import is_safetensors
 from contrastkit.record import json_value
+from contrastkit.run import CLASSIFIER
 
 KEY = "contrastkit.classifier"  # of the metadata
+IN_FOLDER = ("model.safetensors", CLASSIFIER, "finetune/model.safetensors")  # of a fine-tuning, a training, a run
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -113,18 +115,20 @@ def save_classifier(path: Path, classifier: LinearClassifier, record: Classifier
 
 
 def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Classifier:
-    """Load a classifier that ``contrastkit finetune`` has written, in eval mode on the CPU::
+    """Load a classifier that a fine-tuning, a distillation or a training with labels has written, in eval mode on the
+    CPU::
 
-        classify = contrastkit.load_classifier("runs/photos/finetune/model.safetensors")
+        classify = contrastkit.load_classifier("runs/photos/finetune")
         label = classify(images).argmax(1)    # images [N, 3, classify.size, classify.size] in [0, 1]
 
     Args:
+        path: its file, or the folder of the fine-tuning or of the run.
         encoder: for one with a custom module: an encoder of the same architecture; its weights are overwritten.
 
     Raises:
-        UserError: no such file, another kind of file, or a damaged one.
+        UserError: no such file, none in the folder, another kind of file, or a damaged one.
     """
-    path = given_path(path)
+    path = classifier_file(given_path(path))
     record = read_record(path)
     if encoder is None:
         if record.encoder is None:
@@ -139,6 +143,20 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit its metadata: it is damaged") from error
     return classifier.eval()
+
+
+def classifier_file(path: Path) -> Path:
+    """The file of the classifier in a folder; a file itself.
+
+    Raises:
+        UserError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    file = next((path / name for name in IN_FOLDER if (path / name).is_file()), None)
+    if file is None:
+        raise UserError(f"{path} holds no classifier: fine-tune its encoder first, contrastkit finetune {path}")
+    return file
 
 
 def is_classifier(path: Path) -> bool:

@@ -6,11 +6,10 @@ from pathlib import Path
 from torch import nn
 
 from contrastkit.bounds import SIDE
-from contrastkit.cards import SUPERVISED
 from contrastkit.data import DataSet, Source
 from contrastkit.errors import UserError
 from contrastkit.memory import require_room
-from contrastkit.names import split_name
+from contrastkit.methods.labels import uses_labels
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.wave import WAVES
 from contrastkit.record import DataRecord, Record
@@ -67,9 +66,12 @@ def require_unchanged(run: Path, trained_on: DataRecord, data: DataSet) -> None:
 
 def trained_on_these(run: Path, record: Record) -> str:
     """What to know of a run that was trained on images that it is evaluated on."""
-    with_labels = split_name(record.name)[0] in SUPERVISED
-    how = "with their labels: its accuracy says nothing about other images" if with_labels else "without their labels"
-    return f"{run} was trained on images that it is evaluated on here, {how}"
+    how = {
+        None: "",
+        True: ", with their labels: its accuracy says nothing about other images",
+        False: ", without their labels",
+    }[uses_labels(record, run)]
+    return f"{run} was trained on images that it is evaluated on here{how}"
 
 
 def require_size(encoder: str, size: int) -> None:

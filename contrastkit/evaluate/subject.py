@@ -17,7 +17,7 @@ from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.confusion import class_names
 from contrastkit.evaluate.features import Features, Storage, encode, in_memory, raw_pixels
 from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged, trained_on_these
-from contrastkit.loading import load_encoder
+from contrastkit.loading import load_encoder, unfinished
 from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder
@@ -252,7 +252,7 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         run=path,
         kind=kind,
         reports=path if own else None,
-        notices=(*data.notices, *notices),
+        notices=(*unfinished(run, record), *data.notices, *notices),
     )
 
 

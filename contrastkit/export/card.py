@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from contrastkit.cards import EVERY
 from contrastkit.errors import UserError
+from contrastkit.methods.labels import uses_labels
 from contrastkit.names import split_name
 from contrastkit.parts.published import PUBLISHED, described
 from contrastkit.record import Record, json_value
@@ -37,7 +38,8 @@ def facts(exported: "Exported") -> list[tuple[str, str]]:
     if exported.difference is not None:
         compared = f"{exported.difference:.1e}" if exported.difference else "0"
         compared += f" at most, the largest feature is {exported.largest:.2g}"
-    by = f"by {d.method} on {d.images:,} {exported.input.partition(':')[0]} of {d.data}, without labels"
+    labels = f", {exported.labels}" if exported.labels else ""
+    by = f"by {d.method} on {d.images:,} {exported.input.partition(':')[0]} of {d.data}{labels}"
     rows = [
         ("network", f"{d.architecture}, {STEMS[d.stem]}; {exported.parameters / 1e6:.2f} M parameters"),
         ("trained", f"{by}, from {exported.start}" if exported.start else by),
@@ -72,12 +74,13 @@ def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> st
         _table(("evaluation", "on", "encoder", "top-1", "95 % interval"), rows) if rows else _NONE,
         *(f"{notice}\n" for notice in notices),
         "## Intended use\n",
-        _use(trained.record),
+        _use(trained),
         f"Written by contrastkit {d.contrastkit}.\n",
     ]
     return "\n".join(part for part in parts if part)
 
 
+NO_NAMES = ("accuracy", "probe", "results", "environments")  # of encoders, as the other keys of a report are
 _NONE = "None in the run folder: `contrastkit knn` and `contrastkit probe` write some.\n"
 _USE = """\
 Features for search, clustering, k-nearest neighbours and linear classifiers (compare them by cosine), and starting
@@ -123,10 +126,20 @@ def _history(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _use(record: Record) -> str:
-    labels = "No label was used in training, so the encoder knows no classes."
-    if start := starting_weights(record):
-        labels = f"The training itself used no label, but started from {start}."
+def _use(trained: "TrainedEncoder") -> str:
+    record = trained.record
+    uses, start = uses_labels(record, trained.path), starting_weights(record)
+    others = [f"started from {start}"] if start else []
+    if record.teacher is not None:
+        others.append("had a teacher that knows classes")
+    if uses is None:
+        labels = f"Whether the training used labels, {split_name(record.name)[0]} says."
+    elif uses:
+        labels = "The training used the labels of its images, so the features are made for telling these classes apart."
+    elif others:
+        labels = f"The training itself used no label, but {' and '.join(others)}."
+    else:
+        labels = "No label was used in training, so the encoder knows no classes."
     return _USE.format(labels=labels)
 
 
@@ -157,24 +170,42 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
         except UserError:
             notices.append(f"{file.name} is damaged and left out.")
             continue
-        found = list(_accuracies(report)) if isinstance(report, dict) else []
-        for path, value in found:
+        values, first = _tested(report)
+        found = list(_accuracies(values, first))
+        for path, environment, value in found:
             name = own.sub("this encoder", path)
+            on = ", ".join(filter(None, (str(values.get("data", "")), environment)))
             share = f"{100 * value['top1']:.2f} %"
-            rows.append((file.stem, str(report.get("data", "")), name, share, _interval(value.get("interval"))))
+            rows.append((file.stem, on, name, share, _interval(value.get("interval"))))
         if not found:
             notices.append(f"Further results: {file.name}.")
     return rows, notices
 
 
-def _accuracies(report: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each :class:`contrastkit.evaluate.accuracy.Accuracy` in a report, with the name of its encoder."""
+def _tested(report: Any) -> tuple[dict[str, Any], str]:
+    """What of a report has the results, and what their encoder is called where it has no name."""
+    if not isinstance(report, dict):
+        return {}, ""
+    test = report.get("test")  # of classifier.json and distill.json
+    return (test, "this classifier") if isinstance(test, dict) and "data" in test else (report, "")
+
+
+def _accuracies(
+    report: dict[str, Any], name: str = "", environment: str = ""
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each accuracy in a report, with the names of its encoder and of its environment, "" of all test images."""
     if isinstance(report.get("top1"), float | int):
-        yield name, report
+        yield name, environment, report
         return
     for key, value in report.items():
-        if isinstance(value, dict) and key != "per_class":
-            yield from _accuracies(value, name if key in ("accuracy", "probe") else key)
+        if not isinstance(value, dict) or key == "per_class":
+            continue
+        if key == "environments" and "average" in report:  # one of contrastkit.evaluate.by_environment
+            for each, result in value.items():
+                if isinstance(result, dict):
+                    yield from _accuracies(result, name, f"environment {each}")
+        else:
+            yield from _accuracies(value, name if key in NO_NAMES else key, environment)
 
 
 def _interval(bounds: Any) -> str:

@@ -21,6 +21,7 @@ from contrastkit.export.description import Description
 from contrastkit.export.networks import timm_code, torchvision_code, write_network
 from contrastkit.export.programs import OPSET, onnx_code, torch_code, write_onnx, write_torch
 from contrastkit.export.trained import FILE, TrainedEncoder
+from contrastkit.methods.labels import labels_seen
 
 TOLERANCE = 1e-4  # largest difference of a feature, relative to the largest feature: other sums in float32 stay below
 
@@ -52,6 +53,7 @@ class Exported:
     out: Path
     card: Path  # the model card
     description: Description
+    labels: str  # what the training saw of them, in words; "" if that is not known
     start: str  # the weights from which the training started; "" for random ones
     parameters: int
     input: str  # name, type, shape and range
@@ -107,6 +109,7 @@ def export_encoder(
             out=out,
             card=out.with_name(f"{out.name}.md"),
             description=trained.description,
+            labels=labels_seen(trained.record, trained.path),
             start=starting_weights(trained.record),
             parameters=sum(p.numel() for p in trained.encoder.parameters()),
             input=f"{trained.input}: {trained.input_text}",

@@ -158,6 +158,11 @@ class Recipe(ABC):
             raise UserError(f"this method takes {wanted}, not {n}: choose other --views")
 
     @property
+    def uses_labels(self) -> bool:
+        """Whether the loss looks at labels."""
+        return self.learns_from_labels
+
+    @property
     def modality(self) -> Modality:
         """What the method learns from."""
         return self.views[0].modalities[0]

@@ -68,10 +68,14 @@ class CRDRecipe(DistillationRecipe):
         if self.r == self.a == 0:
             raise UserError("with --r 0 and --a 0 nothing trains the student's last layer: raise one of them")
 
+    @property
+    def uses_labels(self) -> bool:
+        return self.r > 0 or (self.b > 0 and self.negatives == "other")
+
     def check(self, source: Source) -> None:
         """Also that there are the labels that the loss asks for."""
         super().check(source)
-        asks = self.r > 0 or (self.b > 0 and self.negatives == "other")
+        asks = self.uses_labels
         labels = torch.full((len(source),), -1) if source.labels is None else source.labels
         if asks and (missing := int((labels < 0).sum())):
             raise UserError(

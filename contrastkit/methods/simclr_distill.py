@@ -78,10 +78,14 @@ class SimCLRDistillRecipe(DistillationRecipe):
         kept = {"projector_layers": self.finetune_from, "projector_width": self.hidden}
         return super().encoder_options(context) | {"width": self.width} | kept
 
+    @property
+    def uses_labels(self) -> bool:
+        return self.alpha < 1
+
     def check(self, source: Source) -> None:
         """Also that there are labels where they have a weight."""
         super().check(source)
-        if self.alpha < 1 and (source.labels is None or not bool((source.labels >= 0).any())):
+        if self.uses_labels and (source.labels is None or not bool((source.labels >= 0).any())):
             raise UserError(
                 f"--alpha {self.alpha:g} weighs labels, and no training image of {source.name} has one: use --alpha 1"
             )

@@ -11,6 +11,7 @@ from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.export.trained import TrainedEncoder
+from contrastkit.methods.labels import labels_seen
 from contrastkit.names import split_name
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.record import Record
@@ -20,6 +21,7 @@ from contrastkit.report.content import Code, Page, RunContent, Section, Text
 from contrastkit.report.evaluation import Results, attention
 from contrastkit.report.rendering import html
 from contrastkit.report.reproducing import commands
+from contrastkit.report.tested import of_classifier
 from contrastkit.report.training import curves, environment, started_in, trained, views
 from contrastkit.run import ENCODER, TOKENIZER, Run
 from contrastkit.training.seen import Seen
@@ -103,16 +105,16 @@ def _run(path: Path, record: Record) -> RunContent:
     weights = None if encoder is None else encoder_hash(encoder.encoder)
     seen_blocks, seen = views(path)
     results = Results(path, weights, None if encoder is None else encoder.size, items=record.data.items)
-    labels = _without_labels(record, seen, results)
+    labels, known = _without_labels(record, seen, results), labels_seen(record, path)
     parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
     split = encoder is not None and isinstance(encoder.encoder, SplitEncoder)
     retrieved = results.retrieved(views=split, texts=(path / TOKENIZER).is_file())
     on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
     sections = (
-        Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
+        Section("training", "What was trained on what", (*on, *trained(record, rows, parameters, known))),
         Section("curves", "Curves", tuple(curves(rows, _classes(record, seen)))),
         Section("views", "Views, as trained", tuple(seen_blocks)),
-        Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
+        Section("accuracy", "Accuracy", (*of_classifier(path, record), *results.accuracies(labels), *results.rates())),
         *([Section("retrieval", "Retrieval", tuple(retrieved))] if retrieved else []),
         Section("classes", "Classes", tuple(results.classes(labels))),
         Section("measures", "Features in numbers", tuple(results.measured())),
@@ -126,7 +128,7 @@ def _run(path: Path, record: Record) -> RunContent:
     start = "" if record.weights is None else f". It started from {record.weights.source}, which may know labels"
     lead = (
         f"The encoder {record.encoder['name']}, trained by {method} on {data.images:,} "
-        f"{data.items} of {data.name}, without labels{start}."
+        f"{data.items} of {data.name}{f', {known}' if known else ''}{start}."
     )
     return RunContent(str(path), lead, finished, _status(record, rows, finished=finished), sections)
 

@@ -49,7 +49,7 @@ def _table(comparison: Comparison) -> Table:
     )
     note = (
         f"{how}{'. ' if how else ''}\N{PLUS-MINUS SIGN}: standard deviation over seeds (n - 1); of one "
-        "run, the 95 % interval (Wilson) of its test {comparison.items} in brackets."
+        f"run, the 95 % interval (Wilson) of its test {comparison.items} in brackets."
     )
     return Table(f"{len(rows)} settings on {comparison.data}", columns, tuple(rows), numbers, note)
 

@@ -26,8 +26,8 @@ NAMES = {
 IMAGES, VIEWS = 6, 6  # on the sheet of views: rows, and views in a row at most
 
 
-def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | None) -> list[Block]:
-    """What was trained on what."""
+def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | None, labels: str) -> list[Block]:
+    """What was trained on what; ``labels`` says in words what the training saw of them, "" if it is not known."""
     method, row = split_name(record.name)
     options, data, recipe = record.options, record.data, record.recipe
     blocks: list[Block] = []
@@ -39,7 +39,7 @@ def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | No
     facts = [
         ("Method", f"{method}, recipe {row}"),
         ("Encoder", network),
-        ("Data", f"{data.name}: {data.images:,} {'sounds' if data.rate else 'images'}, without labels"),
+        ("Data", f"{data.name}: {data.images:,} {data.items}{f', {labels}' if labels else ''}"),
         ("Place of the data", options.data),
         ("Views", f"{len(recipe.get('views', ()))} of {sizes} {unit}"),
         ("Schedule", f"{recipe['epochs']} epochs, batch {recipe['batch']}"),

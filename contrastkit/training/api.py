@@ -39,7 +39,7 @@ def train(
     reporter: Reporter | None = None,
     **numbers: Any,
 ) -> Outcome:
-    """Train a method without labels, or distil a teacher, into a run folder.
+    """Train a method, or distil a teacher, into a run folder.
 
     Args:
         method: a name listed by ``contrastkit methods``, or ``path/to/file.py:NAME``.

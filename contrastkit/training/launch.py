@@ -70,7 +70,7 @@ def launch(
     loader.keep_on_device(room_beside(needed, plan.device))
     torch.manual_seed(options.seed)
     method = _build(plan, context)
-    monitor, optimizer = _monitor(plan, method, size), recipe.build_optimizer(method)
+    monitor, optimizer = _monitor(plan, method, size, loader), recipe.build_optimizer(method)
     with loader, _folder(plan, context, method) as run:
         session = _session(plan, method, loader, optimizer, monitor, run, reporter or NullReporter())
         start = _start(plan, session)
@@ -131,7 +131,7 @@ def _build(plan: Plan, context: BuildContext) -> Method:
     return method.to(plan.device).to(memory_format=torch.channels_last)
 
 
-def _monitor(plan: Plan, method: Method, size: int) -> Monitor:
+def _monitor(plan: Plan, method: Method, size: int, loader: Loader) -> Monitor:
     options = plan.options
     return Monitor(
         plan.data,
@@ -142,6 +142,8 @@ def _monitor(plan: Plan, method: Method, size: int) -> Monitor:
         every=options.monitor_every,
         chance_loss=method.chance_loss,
         can_collapse=method.can_collapse,
+        labels=plan.recipe.uses_labels,
+        steps=options.monitor_every * loader.steps_per_epoch,
         workers=options.workers,
     )
 
@@ -259,9 +261,8 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
     run, meter, finished = session.run, session.meter, step == session.steps
     verdict = None
     if session.stopped and not finished:
-        session.reporter.log(
-            f"stopped by a signal after step {step} of {session.steps}: resume with --resume {run.path}"
-        )
+        session.reporter.log(f"stopped by a signal after step {step} of {session.steps}")
+        run.log(f"resume with --resume {run.path}")  # the command says on the screen how
     if finished:
         dist.average_batch_norm(session.method)
         if run.writes:

@@ -12,7 +12,7 @@ from contrastkit.bounds import SEED, SIDE, WORKERS, check_fields
 from contrastkit.data import Source, default_workers
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
-from contrastkit.loading import load_encoder
+from contrastkit.loading import load_encoder, unfinished
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
 from contrastkit.parts.published import published_encoder, published_size
@@ -88,7 +88,7 @@ class TransferSubject:
             encoders, loaded = {name: built}, [name] if named.trained else []
         else:
             record = (opened := Run.open(path := given_path(run))).record
-            kind, name, notices = record.encoder, str(path), ()
+            kind, name, notices = record.encoder, str(path), unfinished(opened, record)
             encoders, loaded = {name: load_encoder(opened, record)}, [name]
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")

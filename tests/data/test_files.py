@@ -23,7 +23,7 @@ def pixel(path: Path, channels: int) -> list[int]:
     return source.fetch(torch.tensor([0]))[0][:, 0, 0].tolist()
 
 
-@pytest.mark.filterwarnings("ignore:x is taken for gray")
+@pytest.mark.filterwarnings("ignore:images of x are taken for gray")
 def test_modes_of_image_files(tmp_path):
     where = tmp_path / "x.png"
     png(where, 77, mode="L")
@@ -176,7 +176,7 @@ def test_a_colour_file_met_later_is_told_once(tmp_path: Path) -> None:
     source = open_data(str(tmp_path)).train
     for k in range(3):
         png(tmp_path / f"{k}.png")
-    with pytest.warns(UserWarning, match="is taken for gray, but .*0.png has colour") as told:
+    with pytest.warns(UserWarning, match="^images of .* are taken for gray, but .*0.png has colour") as told:
         source.fetch(torch.arange(3))
         source.subset(torch.tensor([1])).fetch(torch.tensor([0]))
     assert len(told) == 1

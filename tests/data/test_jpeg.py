@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 from contrastkit.data import ArraySource, FileSource, UnreadableError
 
 DATA = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
-pytestmark = pytest.mark.filterwarnings("ignore:x is taken for gray")
+pytestmark = pytest.mark.filterwarnings("ignore:images of x are taken for gray")
 
 
 def ours(path: Path, channels: int) -> NDArray[np.uint8] | str:

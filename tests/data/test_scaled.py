@@ -105,7 +105,7 @@ def test_a_set_of_gray_pictures(tmp_path: Path) -> None:
     made = [drawn(gray, scaled).made(VIEWS, torch.device("cpu")).views for scaled in (True, False)]
     assert made[0][0].shape[1] == 1 and 0 < mean_differences(*made).max() < CLOSE
     averaged = FileSource("x", ["colour.jpg"], root=tmp_path, like=gray)  # as Pillow does it, from the whole
-    with pytest.warns(UserWarning, match="is taken for gray"):
+    with pytest.warns(UserWarning, match="are taken for gray"):
         (image,) = averaged.look(torch.tensor([0]))
     assert isinstance(image.image, Tensor)
 

@@ -171,6 +171,7 @@ def test_two_runs_stand_side_by_side(run: Path, moco_run: Path) -> None:
     assert page.comparison is not None and [each.title for each in page.runs] == [str(run), str(moco_run)]
     (table,) = blocks(page.comparison, Table)
     assert {row[0] for row in table.rows} == {str(run), str(moco_run)} and blocks(page.comparison, Picture)
+    assert table.note.endswith("of one run, the 95 % interval (Wilson) of its test images in brackets.")
     with pytest.raises(UserError, match="is given twice"):
         library.content([run, run])
 

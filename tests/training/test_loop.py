@@ -437,7 +437,7 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     # The encoder is evaluated on images of up to 4/3 of the views' 12 pixels.
     assert given["Monitor"] == {
         "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "can_collapse": True,
-        "workers": 1
+        "workers": 1, "labels": False, "steps": 9 * 256 // BATCH
     }  # fmt: skip
     assert log.context == BuildContext(channels=3, size=16, images=256, world=1, seed=6)
     assert len(compiled) == 1
