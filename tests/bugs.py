@@ -1234,7 +1234,7 @@ BUGS = [
         "tests/causal/test_in_subclasses.py::test_the_correction_predicts_the_target_population_from_each_arm"),
     Bug("causal/estimate/means.py", "known = np.array_equal(of_arm > 0, target)", "known = False",
         "tests/causal/test_in_subclasses.py::test_an_arm_too_small_for_the_correction_is_refused"),
-    Bug("causal/dose.py", "standardised(x)]) * root", "0 * standardised(x)]) * root",
+    Bug("causal/dose.py", "standardised(x)])", "0 * standardised(x)])",
         f"{DOSES}::test_a_line_is_that_of_weighted_least_squares_at_the_means_of_the_covariates"),
     Bug("causal/estimate/means.py", "np.where(n > 1, scale, np.nan)", "np.where(n > 1, scale, 0.0)",
         "tests/causal/test_in_subclasses.py::test_with_a_unit_that_is_alone_the_error_is_that_of_the_weighted_regression"),

@@ -175,9 +175,10 @@ def curve_knots(t: Floats, df: int) -> Floats:
 def regression_curve(x: Floats, t: Floats, y: Floats, w: Floats, doses: Floats, knots: Floats) -> Floats:
     """The regression of y [n] on a natural cubic spline of t [n] and on x [n, p], with weights w [n], at these doses
     [m] and the means of x: [m]."""
-    root = np.sqrt(w)[:, None]
     basis = spline(t, knots)
-    beta = np.linalg.lstsq(np.column_stack([basis, standardised(x)]) * root, y * root[:, 0], rcond=1e-10)[0]
+    A = np.column_stack([basis, standardised(x)])
+    weighted = A.T * w
+    beta = np.linalg.lstsq(weighted @ A, weighted @ y, rcond=1e-13)[0]
     values: Floats = spline(doses, knots) @ beta[: basis.shape[1]]
     return values
 
