@@ -38,6 +38,7 @@ from contrastkit.data import open_data
 from contrastkit.evaluate import EvaluationSubject, embed, probe
 from contrastkit.evaluate.by_environment import ByEnvironment
 from contrastkit.evaluate.classified import classified
+from contrastkit.methods import SUPERVISED
 from contrastkit.npz import write_npz
 from contrastkit.run import CLASSIFIER, RECIPE
 from contrastkit.stable import table as tables
@@ -64,13 +65,15 @@ LEARNERS: dict[str, tuple[str, ...]] = {  # encoder -> what is trained with it
     "from scratch": (*PROBES, *TRAINED),
     "MoCo": (*PROBES, "ERM", "StableNet, whole sample"),
     FROZEN: PROBES,
-    TUNED: ("ERM", "StableNet, published", "StableNet, whole sample"),
+    TUNED: ("ERM", "StableNet, published"),
 }
 ENCODERS = {"digits": ("from scratch", "MoCo"), "pacs": tuple(LEARNERS)}
 EPOCHS, PRETRAINING = 20, 30
 SIZE = {"digits": 16, "pacs": 32}
 EFFICIENT_SIZE = 64  # of EfficientNet's images
+ADAM = ("batch", "optimizer", "lr", "weight_decay", "schedule", "warmup_epochs")  # DomainBed's numbers, of erm/32
 TUNING: dict[str, Any] = {"encoder": PUBLISHED, "size": EFFICIENT_SIZE, "epochs": 2}
+TUNING |= {name: getattr(SUPERVISED["erm/32"], name) for name in ADAM}
 
 
 def coloured(case: str, seed: int, folder: Path) -> Path:
@@ -155,7 +158,7 @@ def measure(
         method, row = TRAINED[learner]
         recipe = {"row": row, "init_from": run, **numbers(name, seed, epochs)}
         if encoder == TUNED:
-            recipe |= {**TUNING, "row": row.replace("tiny", "32"), "init_from": folder / WEIGHTS}
+            recipe |= {**TUNING, "init_from": folder / WEIGHTS}
             epochs = recipe["epochs"]
         trained(out, method, **how, **recipe)
         classifier = load_classifier(out / CLASSIFIER)
