@@ -72,7 +72,14 @@ def _as_environments(root: Path, folders: Sequence[str]) -> str:
 
 def subfolders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
+        return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and _is_folder(e))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _suffixes() -> set[str]:
