@@ -40,7 +40,7 @@ from contrastkit.evaluate.by_environment import ByEnvironment
 from contrastkit.evaluate.classified import classified
 from contrastkit.methods import SUPERVISED
 from contrastkit.npz import write_npz
-from contrastkit.run import CLASSIFIER, RECIPE
+from contrastkit.run import CLASSIFIER, METRICS, RECIPE
 from contrastkit.stable import table as tables
 from contrastkit.stable import workflow
 from contrastkit.stable.coloured import colour_images
@@ -147,7 +147,7 @@ def probed(
 def measure(
     name: str, case: str, encoder: str, learner: str, seed: int, *, folder: Path, work: Path, epochs: int, before: int
 ) -> dict[str, Any]:
-    """Accuracies in % by environment of the test."""
+    """Accuracies in % by environment of the test, and the effective share of the sample, or of the last batches."""
     how = data_of(name, case, seed, folder, work)
     out = work / f"{name}-{case}-{encoder}-{learner}-{seed}".replace(" ", "-")
     run = pretrained(name, case, seed, how, work, before) if encoder == "MoCo" else None
@@ -161,6 +161,7 @@ def measure(
             recipe |= {**TUNING, "init_from": folder / WEIGHTS}
             epochs = recipe["epochs"]
         trained(out, method, **how, **recipe)
+        share = json.loads((out / METRICS).read_text().splitlines()[-1]).get("ess")
         classifier = load_classifier(out / CLASSIFIER)
         result = classified(classifier, open_data(**how), size=classifier.size, max_bad=0.0)
         assert result is not None and result.environments is not None
