@@ -261,8 +261,9 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
     run, meter, finished = session.run, session.meter, step == session.steps
     verdict = None
     if session.stopped and not finished:
-        session.reporter.log(f"stopped by a signal after step {step} of {session.steps}")
-        run.log(f"resume with --resume {run.path}")  # the command says on the screen how
+        session.reporter.log(
+            f"stopped by a signal after step {step} of {session.steps}: resume with --resume {run.path}"
+        )
     if finished:
         dist.average_batch_norm(session.method)
         if run.writes:

@@ -92,7 +92,7 @@ def _stopped(box: Box) -> None:
 def _signal(box: Box) -> None:
     command = running(box)
     command.signal(signal.SIGTERM)
-    ended(box, command, "stopped by a signal")
+    ended(box, command, "resume with --resume")
     box.resumes()
 
 
