@@ -80,8 +80,8 @@ def rff(X: Any, *, cosines: int = COSINES, penalty: float = 1e-4, iterations: in
     w = softmax(a) minimises  sum over columns j, k of different features of Cov_w(z_j, z_k)^2 / (p (p - 1))  +
     penalty n sum w^2,  where the columns of each feature are itself and ``cosines`` of sqrt(2) cos(omega x + b),
     omega ~ N(0, 1), b ~ U(0, 2 pi), on standardised x. StableNet (Zhang et al., CVPR 2021) uses the same dependence
-    within a batch, with new random features at each step and a descent that hardly moves the weights; fixed features,
-    all samples and L-BFGS do move them.
+    within a batch, with new random features at each step, and moves the weights hardly with few features and
+    too far with many (:mod:`contrastkit.methods.stablenet`); here features are fixed, and L-BFGS sees all samples.
 
     Args:
         X: covariates, an array or a frame, [n, p].
